@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gureum.base.processes import is_running, start_ticks
 from gureum.drivers.haproxy.publisher import HaproxyPublisher, remove_all
 from gureum.drivers.networks import namespaces, netlink
 from gureum.drivers.networks.network_names import HomeNames
@@ -127,5 +128,26 @@ def test_a_new_agent_is_told_of_processes_that_the_old_one_started(tmp_path: Pat
         assert old._died.empty()
         await new.publish(place.wish)
         assert await place.reach() == b"here"
+
+    at_a_place(tmp_path, tell)
+
+
+def test_what_was_started_by_an_agent_that_was_killed_before_it_noted_it_keeps_no_port(tmp_path: Path) -> None:
+    async def tell(place: Place) -> None:
+        await place.there()
+        old = place.publisher()
+        await old.publish(place.wish)
+        process = place.process
+        await old.close()
+        (place.run / "published/c-1/state.json").unlink()
+        new = place.publisher()
+        await new.publish(place.wish)
+        assert place.process != process
+        assert await place.reach() == b"here"
+        process, ticks = place.process, start_ticks(place.process)
+        (place.run / "published/c-1/state.json").unlink()
+        remove_all(place.run)
+        while is_running(process, ticks):
+            await asyncio.sleep(0.01)
 
     at_a_place(tmp_path, tell)

@@ -6,7 +6,8 @@ The sockets are bound before the container starts, so whoever asked hears at onc
 wait in the kernel's queue. The process inherits them, and outlives us. Of root's powers it keeps the one to make sockets in a namespace
 (CAP_SYS_ADMIN: HAProxy 2.6 enters it for each). UDP goes through a process of its own, which is in the namespace and has no power (udp_relay.py).
 
-Each process is watched: whose has ended is told by `died`, and why is what it said.
+Each process is watched: whose has ended is told by `died`, and why is what it said. One that was started by an agent which was killed before it could
+note that is known by its environment.
 
     <run>/published/NAME/   state.json, haproxy.cfg, said
 """
@@ -18,11 +19,13 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -37,6 +40,8 @@ from gureum.ports.publishing import Publication, Published
 log = logging.getLogger("gureum.agent")
 _BACKLOG = 1024
 _SAID_BYTES = 4096
+_END_S = 5.0
+_MARK = "GUREUM_PUBLISHED"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _AS_LITTLE = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+sys_admin", "--no-new-privs")
 
@@ -137,9 +142,7 @@ class HaproxyPublisher:
 
     async def _end(self, name: str) -> None:
         self._forget(name)
-        state = self._state(name)
-        if state is not None:
-            await asyncio.to_thread(_kill, state)
+        await asyncio.to_thread(_kill_all, self._folder / name)
         for child in self._children.pop(name, ()):
             await asyncio.to_thread(child.wait)
         shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -169,7 +172,7 @@ class HaproxyPublisher:
             process = subprocess.Popen(
                 command,
                 pass_fds=[sock.fileno() for sock, _ in sockets],
-                env={"PATH": _PATH},
+                env={"PATH": _PATH, _MARK: str(self._folder / name)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
@@ -183,10 +186,7 @@ class HaproxyPublisher:
         return process.pid, start_ticks(process.pid) or 0
 
     def _state(self, name: str) -> State | None:
-        try:
-            return msgspec.json.decode((self._folder / name / "state.json").read_bytes(), type=State)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+        return _read(self._folder / name)
 
     def _write(self, state: State) -> None:
         folder = self._folder / state.wish.name
@@ -252,19 +252,55 @@ def _bound(port: Published) -> socket.socket:
     return sock
 
 
+def _read(folder: Path) -> State | None:
+    try:
+        return msgspec.json.decode((folder / "state.json").read_bytes(), type=State)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _is_noted(state: State) -> bool:
+    """Whether it names a process for each kind of port."""
+    return len(state.processes) == len({port.protocol for port in state.wish.ports})
+
+
 def _is_whole(state: State) -> bool:
     """Whether everything that it takes still runs."""
-    kinds = {port.protocol for port in state.wish.ports}
-    return len(state.processes) == len(kinds) and all(is_running(pid, ticks) for pid, ticks in state.processes)
+    return _is_noted(state) and all(is_running(pid, ticks) for pid, ticks in state.processes)
 
 
-def _kill(state: State) -> None:
-    for pid, ticks in state.processes:
+def _kill_all(folder: Path) -> None:
+    """All that publishes for the container of that folder."""
+    if not folder.exists():
+        return
+    state = _read(folder)
+    if state is not None:
+        _kill(state.processes)
+    if state is None or not _is_noted(state):
+        _kill(_marked(folder))
+
+
+def _marked(folder: Path) -> list[tuple[int, int]]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ticks = start_ticks(int(path.name))
+            if f"{_MARK}={folder}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.append((int(path.name), ticks))
+    return found
+
+
+def _kill(processes: Iterable[tuple[int, int]]) -> None:
+    """Returns when they are gone, and their ports free, also where they are no children of ours."""
+    for pid, ticks in processes:
         with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(pid)
             try:
                 if start_ticks(pid) == ticks:
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    poll = select.poll()
+                    poll.register(descriptor, select.POLLIN)
+                    poll.poll(_END_S * 1000)
             finally:
                 os.close(descriptor)
 
@@ -272,6 +308,5 @@ def _kill(state: State) -> None:
 def remove_all(run_dir: Path) -> None:
     """Every proxy of the home."""
     for folder in (run_dir / "published").glob("*/"):
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-            _kill(msgspec.json.decode((folder / "state.json").read_bytes(), type=State))
+        _kill_all(run_dir / "published" / folder.name)
     shutil.rmtree(run_dir / "published", ignore_errors=True)
