@@ -211,7 +211,8 @@ def _status(world: World, container: Container, seen: Status) -> ContainerStatus
         pid=told.get("pid", 0) if state == "running" else 0,
         exit_code=told.get("exit_code") or 0 if state != "running" else 0,
         started=told.get("started", before.started),
-        finished=told.get("finished") or before.finished,
+        # Of what ended with the machine itself nobody saw the end.
+        finished=told.get("finished") or (world.clock.now() if state == "exited" else before.finished),
         oom=bool(told.get("oom")),
         restarts=told.get("restarts", 0),
         health=_health(told),

@@ -412,6 +412,8 @@ def test_down_and_up_is_a_reboot_of_the_host(docker: Docker, cloud: Cloud) -> No
     cloud.command("up")
     docker.until_state("back", "running")
     docker.until_state("gone", "exited")
+    state = docker.inspect("gone")["State"]
+    assert state["FinishedAt"] > state["StartedAt"]
     assert docker("logs", "gone") == "said"
     docker("start", "gone")
     assert docker("exec", "gone", "cat", "/file") == "kept"
