@@ -107,7 +107,9 @@ def command(home: Home, settings: Settings, *, foreground: bool) -> list[str]:
 
 
 def explain_failure(home: Home, why: str) -> str:
-    """The reason with the end of the log of the process it names."""
+    """The reason with what to do about it, or with the end of the log of the process it names."""
+    if why.endswith("is not installed"):
+        return f"{why}: `{called()} doctor` tells what this host lacks, and its packages"
     name = next((name for name in ("agent", "daemon") if f"the {name} " in why), "supervisor")
     text = tail(home.logs / f"{name}.log")
     return f"{why}\n{text}\n(all of it: {home.logs / f'{name}.log'})" if "exit code" in why and text else why

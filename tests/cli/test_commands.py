@@ -21,7 +21,7 @@ import pytest
 
 from gureum.base.homes import Home
 from gureum.base.settings import Settings
-from gureum.cli import coverage, doctor, env, explain, findings, kernel_checks, logs, main, output, ssh
+from gureum.cli import coverage, doctor, env, explain, findings, kernel_checks, logs, main, output, ssh, up
 from gureum.cli.demo import tour
 from gureum.cli.output import Failure
 from gureum.docker.front import admit
@@ -157,6 +157,12 @@ def test_hints_name_gureum_as_it_was_called(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("SUDO_UID", "1000")
     monkeypatch.setattr(sys, "argv", [".venv/bin/gureum", "up"])
     assert output.called() == "sudo .venv/bin/gureum"
+
+
+def test_up_without_a_program_that_it_needs_sends_to_the_doctor() -> None:
+    said = up.explain_failure(HOME, "the agent did not start: the agent cannot start: conmon is not installed")
+    assert said.startswith("the agent did not start: the agent cannot start: conmon is not installed: `")
+    assert "doctor` tells what this host lacks" in said
 
 
 @pytest.mark.parametrize("account", ["", "abc", "12345678901", "1234567890123"])
