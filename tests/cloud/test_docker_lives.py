@@ -408,16 +408,24 @@ def test_down_and_up_is_a_reboot_of_the_host(docker: Docker, cloud: Cloud) -> No
     )
     docker("run", "-d", "--name", "back", "--restart", "always", "--stop-timeout", "0", BUSYBOX, "sleep", "1000")
     until(lambda: docker("logs", "gone") == "said")
+    for name, policy in (("always", "always"), ("unless", "unless-stopped")):
+        docker("run", "-d", "--name", name, "--restart", policy, BUSYBOX, "sleep", "1000")
+    docker("stop", "-t", "0", "always", "unless")
+    os.kill(cloud.process("daemon"), signal.SIGKILL)  # no start of the machine
+    until(lambda: docker.run("ps", check=False).returncode == 0)
+    assert docker.state("always") == "exited"
     cloud.command("down")
     cloud.command("up")
     docker.until_state("back", "running")
+    docker.until_state("always", "running")
+    assert docker.state("unless") == "exited"
     docker.until_state("gone", "exited")
     state = docker.inspect("gone")["State"]
     assert state["FinishedAt"] > state["StartedAt"]
     assert docker("logs", "gone") == "said"
     docker("start", "gone")
     assert docker("exec", "gone", "cat", "/file") == "kept"
-    docker("rm", "-f", "gone", "back")
+    docker("rm", "-f", "gone", "back", "always", "unless")
 
 
 def test_a_container_on_two_networks_finds_names_on_both_and_its_neighbours_do_not(docker: Docker) -> None:
