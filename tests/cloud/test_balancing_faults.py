@@ -239,8 +239,7 @@ def test_every_error_of_the_load_balancers_own_is_answered_and_logged(
 ) -> None:
     """460, 463, 502, 503 and 504, each as its cause by the guide, with the status of the target beside it."""
     _, port = served
-    patience = [{"Key": "idle_timeout.timeout_seconds", "Value": "2"}]
-    front.elb.modify_load_balancer_attributes(LoadBalancerArn=front.arn, Attributes=patience)
+    patience(front, 2)
     silent = listening(front.cloud, front.ids[1], 81)
     lonely = front.targets("nobody")
     hangs = front.targets("hangs", front.ids[1], Port=81, HealthCheckPort="80")
@@ -286,6 +285,13 @@ def test_every_error_of_the_load_balancers_own_is_answered_and_logged(
 
     until(lambda: logged() == wished)
     silent.close()
+    patience(front, 60)
+
+
+def patience(front: Front, seconds: int) -> None:
+    """How long the load balancer, which tests share, keeps a connection by which nothing comes."""
+    wish = [{"Key": "idle_timeout.timeout_seconds", "Value": str(seconds)}]
+    front.elb.modify_load_balancer_attributes(LoadBalancerArn=front.arn, Attributes=wish)
 
 
 def leave(node: str, port: int, servers: list[WebServer]) -> None:
