@@ -257,12 +257,22 @@ async def _next(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
 
 
 _RUNTIME_FAILED = 255
-_COMPLAINTS = (b"executable file `", b"exec `", b"open executable", b"cannot find `", b"exec failed", b"chdir `")
+_NO_FOLDER = (b"chdir `", b"chdir to `")
+_COMPLAINTS = (
+    b"executable file `",
+    b"exec `",
+    b"the path `",
+    b"open executable",
+    b"cannot find `",
+    b"exec failed",
+    *_NO_FOLDER,
+)
+"""As those of crun 1.8 to 1.21 and of runc begin."""
 
 
 def _as_docker(complaint: bytes, command: list[str], folder: str) -> tuple[int, bytes]:
     """(code, words) for a program that the runtime could not run: what scripts look for. `folder`: where it was to run."""
-    folder = folder if complaint.startswith(b"chdir `") else ""
+    folder = folder if complaint.startswith(_NO_FOLDER) else ""
     missing = b"not found" in complaint or b"No such file" in complaint
     name = str(command[0])
     why = (
