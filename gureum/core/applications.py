@@ -257,8 +257,10 @@ def _encoded(kept: Kept) -> str:
 def _container_spec(
     name: str, spec: Container, wish: Application, root: str, sandbox: dict[str, object]
 ) -> ContainerSpec:
+    # crun from 1.21 on takes a mount's own flags for all that it is to have: no program runs from memory, as it is shown on the host.
     shown = [
-        Mount(one.target, source=shown_at(root, index), options=one.options) for index, one in enumerate(spec.shown)
+        Mount(one.target, source=shown_at(root, i), options=(*one.options, *(["noexec"] if one.source.memory else [])))
+        for i, one in enumerate(spec.shown)
     ]
     return ContainerSpec(
         name=name,
