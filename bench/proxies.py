@@ -224,7 +224,7 @@ async def throughput(
     logging = {"access_logs.s3.enabled": "true"}
     logged = msgspec.structs.replace(spec(host, listener(82), listener(83, 100), attributes=logging), name="node-2")
     await proxies.ensure(logged)
-    sums, told, written = RequestSums(machine=None), 0, 0  # type: ignore[arg-type]
+    sums, told, written = RequestSums(machine=None, failing_over={}), 0, 0  # type: ignore[arg-type]
 
     label = "app/my-lb/50dc6c495c0c9188"
     lines = RequestLines(label)

@@ -3,7 +3,8 @@
 A client that asks for a long answer and does not read it holds buffers; one whose target does not answer holds a socket. By HTTP/1.1 it is one
 request per connection, of which there are `most_connections`. By HTTP/2 it is 128: a hundred connections held all memory that a proxy may have, or
 all its sockets, and nobody was served any more. So requests of HTTP/2 are counted while they are under way, all together and by their clients'
-addresses; and so are connections, which may be open and say nothing, or a byte a minute:
+addresses; and so are connections, which may be open and say nothing, or a byte a minute, by their addresses those that come while half of all or
+more are taken: where there is plenty of room no request pays for a count that all of its source share.
 
     up to three quarters of all             who comes is served
     beyond                                  but those who have an eighth already: reset, or 503
@@ -73,8 +74,8 @@ def connected(host: Host, frontends: Sequence[str], *, http2: bool) -> list[str]
     taken += [f"tcp-request connection set-var(sess.taken) fe_conn({one}),add(sess.taken)" for one in rest]
     crowded = f"{{ var(sess.taken) -m int gt {most * 3 // 4} }} {{ sc_conn_cur(0) gt {most // 8} }}"
     return [
-        f"tcp-request connection track-sc0 src table {_CONNECTIONS}",
         *taken,
+        f"tcp-request connection track-sc0 src table {_CONNECTIONS} if {{ var(sess.taken) -m int gt {most // 2} }}",
         f"tcp-request connection reject if {crowded}",
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gureum.drivers.haproxy.crowding import Host, most_connections, most_requests, room
+from gureum.drivers.haproxy.crowding import Host, connected, most_connections, most_requests, room
 
 MIB = 1 << 20
 CONNECTION, REQUEST = 244 * 1024, 180 * 1024
@@ -31,3 +31,13 @@ def test_where_nobody_speaks_http2_nothing_is_kept_for_it() -> None:
     assert most_connections(small, http2=False) * 3 // 4 > 1000 > most_connections(small)
     assert most_connections(small, http2=False) * CONNECTION + 64 * MIB < 512 * MIB
     assert room(Host(), http2=False) == ["maxconn 8000", "maxpipes 1"]
+
+
+def test_connections_are_counted_by_source_only_where_half_are_taken() -> None:
+    *taken, tracked, _ = connected(Host(), ["l-80", "l-81"], http2=False)
+    assert [line.split("set-var")[1] for line in taken] == [
+        "(sess.taken) fe_conn(l-80)",
+        "(sess.taken) fe_conn(l-81),add(sess.taken)",
+    ]
+    half = most_connections(Host(), http2=False) // 2
+    assert tracked.endswith(f"if {{ var(sess.taken) -m int gt {half} }}")
