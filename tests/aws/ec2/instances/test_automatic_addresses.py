@@ -5,17 +5,14 @@ AWS: "EC2 instance IP addressing" and "Elastic IP addresses" (EC2 user guide).
 
 from __future__ import annotations
 
-import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gureum.aws.ec2.images.images import BUILTINS
-from gureum.aws.ec2.instances.kinds import Instance
-from gureum.aws.ec2.instances.lifecycle import reconcile_instance
 from gureum.core.machine import Status
 from tests.aws.ec2.conftest import Cloud
+from tests.aws.ec2.instances.test_faults import told
 
 
 def launch(cloud: Cloud, **params: Any) -> str:
@@ -23,30 +20,9 @@ def launch(cloud: Cloud, **params: Any) -> str:
     return str(cloud("RunInstances", **launched)["Instances"][0]["InstanceId"])
 
 
-def told(cloud: Cloud, name: str, state: str) -> None:
+def tell(cloud: Cloud, name: str, state: str) -> None:
     """The machine tells the state of the instance's container."""
-    call = cloud.call()
-    instance = call.get(Instance, name)
-    assert instance is not None
-    status = Status(f"Container/{name}", "", "ready", data={"state": state})
-    world: Any = SimpleNamespace(
-        client=cloud.client,
-        clock=cloud.client.clock,
-        settings=call.settings,
-        events=call.events,
-        tracer=call.tracer,
-        metrics=call.metrics,
-        logs=call.logs,
-        sealer=None,
-        known=None,
-        link=SimpleNamespace(synced=True),
-        seen=lambda _: status,
-    )
-
-    async def reconcile() -> None:
-        await reconcile_instance(world, instance)
-
-    asyncio.run(reconcile())
+    told(cloud, name, Status(f"Container/{name}", "", "ready", data={"state": state}))
 
 
 def public(cloud: Cloud, name: str) -> str:
@@ -63,7 +39,7 @@ def elastic(cloud: Cloud, name: str) -> tuple[str, str]:
 
 def stop(cloud: Cloud, name: str) -> None:
     cloud("StopInstances", InstanceIds=[name])
-    told(cloud, name, "stopped")
+    tell(cloud, name, "stopped")
 
 
 def further_interface(cloud: Cloud, name: str) -> None:
@@ -74,7 +50,7 @@ def further_interface(cloud: Cloud, name: str) -> None:
 @pytest.fixture
 def instance(cloud: Cloud) -> str:
     name = launch(cloud)
-    told(cloud, name, "running")
+    tell(cloud, name, "running")
     return name
 
 
@@ -125,7 +101,7 @@ def test_instance_with_further_interfaces_gets_no_new_one(cloud: Cloud, instance
 
 def test_instance_launched_without_one_gets_none(cloud: Cloud) -> None:
     name = launch(cloud, NetworkInterfaces=[{"DeviceIndex": 0, "AssociatePublicIpAddress": False}])
-    told(cloud, name, "running")
+    tell(cloud, name, "running")
     _, association = elastic(cloud, name)
     cloud("DisassociateAddress", AssociationId=association)
     assert public(cloud, name) == ""
