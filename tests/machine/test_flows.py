@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -127,6 +128,34 @@ async def test_what_passed_before_is_not_told_and_a_live_flow_tells_its_news(one
             assert of(found, "a", "egress")[0].tcp_flags == 0
             assert {flow.interface for flow in found.flows} == {"a"}
         near.close(), far.close()
+
+
+def notes_beginnings(one: Cloud) -> bool:
+    with namespaces.entered(one.names.network("blue")):
+        return Path("/proc/sys/net/netfilter/nf_conntrack_timestamp").read_text().strip() == "1"
+
+
+@on_a_cloud
+async def test_when_flows_begin_is_noted_only_while_they_are_watched_and_a_flow_from_before_is_told_from_then_on(
+    one: Cloud,
+) -> None:
+    await two_machines(one)
+    assert not notes_beginnings(one)
+    with one.listen("b", 80) as server:
+        before = one.flow("a", server, "10.0.1.10")
+        started = int(time.time())
+        async with watching(one, "a") as flows:
+            assert notes_beginnings(one)
+            after = one.flow("a", server, "10.0.1.10")
+            for near, far, _ in (before, after):
+                assert say(near, far, b"y" * 50)
+            told = of(await flows.collect(), "a", "egress")
+            assert len(told) == 2
+            assert all(started <= flow.start <= flow.end <= time.time() for flow in told)
+            await flows.watch("blue", frozenset())
+            assert not notes_beginnings(one)
+        for near, far, _ in (before, after):
+            near.close(), far.close()
 
 
 @on_a_cloud

@@ -57,7 +57,7 @@ class NftFirewalls:
             # In a thread: hundreds of interfaces take some milliseconds.
             new, change = await asyncio.to_thread(_planned, old, network.current, rules, network.watched)
             try:
-                if change.commands or change.idle is not None:
+                if change.commands or change.idle is not None or change.watched is not None:
                     await self._worker.call("apply", change, type(None))
             except WorkerDiedError:
                 if attempt + 1 == _ATTEMPTS:
@@ -72,7 +72,8 @@ class NftFirewalls:
         return known.wished if known is not None else None
 
     async def tell_refused(self, name: str, watched: bool) -> None:
-        """From now on refused packets of the network go to `DENIED_LOG_GROUP` as well, or no longer; that costs nothing while nobody watches.
+        """From now on refused packets of the network go to `DENIED_LOG_GROUP` as well, and the kernel notes when its flows begin, or no longer;
+        that costs nothing while nobody watches.
         A network without rules yet does so with its first ones."""
         network = self._networks.setdefault(checked_name(name), _Network())
         async with network.lock:
@@ -139,12 +140,15 @@ def _planned(old: Table | None, before: RuleSet | None, rules: RuleSet, watched:
     new = table(rules, watched, balancing=old is not None and refuses_strays(old))
     commands = difference(old, new)
     if old is None:
-        return new, Change(rules.network, commands, True, strict=refuses_strays(new), idle=sorted(new.idle))
+        return new, Change(
+            rules.network, commands, True, strict=refuses_strays(new), idle=sorted(new.idle), watched=new.watched
+        )
     strict = refuses_strays(new) if refuses_strays(new) != refuses_strays(old) else None
     idle = sorted(new.idle) if new.idle != old.idle else None
+    noted = new.watched if new.watched != old.watched else None
     ended = before is not None and bool(before.balancers) and not rules.balancers
     freed = [*released(old, new), *(_left_by_nodes(before, rules) if before is not None else ())]
-    return new, Change(rules.network, commands, False, freed, strict, idle, ended)
+    return new, Change(rules.network, commands, False, freed, strict, idle, noted, ended)
 
 
 def _left_by_nodes(before: RuleSet, rules: RuleSet) -> list[str]:

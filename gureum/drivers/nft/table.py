@@ -69,13 +69,15 @@ _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILI
 
 class Table(msgspec.Struct, frozen=True):
     """What one network's table holds, by name. `arp`: addresses that may ask by ARP. `idle`: how long silent flows of balancers are remembered,
-    which stands in a table of its own (nft_idle). `counters`: names of those that rules or maps count in."""
+    which stands in a table of its own (nft_idle). `counters`: names of those that rules or maps count in. `watched`: somebody watches the
+    network's flows, so the kernel notes when each begins."""
 
     chains: dict[str, Chain]
     sets: dict[str, Elements]
     arp: frozenset[str] = frozenset()
     idle: frozenset[Limit] = frozenset()
     counters: frozenset[str] = frozenset()
+    watched: bool = False
 
 
 def plan(old: RuleSet | None, new: RuleSet) -> list[Json]:
@@ -124,7 +126,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     nft_nodes.add_nodes(rules.ports, balanced, chains, sets, watched=watched, strays=balancing)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
     counters = frozenset(nft_balancers.counter_names(balanced))
-    return Table(chains, sets, askers, nft_balancers.limits(balanced), counters)
+    return Table(chains, sets, askers, nft_balancers.limits(balanced), counters, watched)
 
 
 def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:

@@ -31,7 +31,6 @@ _OPENED = {
     # Seconds; the kernel's 120 fill the table when connections are many and short.
     "?netfilter/nf_conntrack_tcp_timeout_time_wait": "20",
     "?netfilter/nf_conntrack_acct": "1",
-    "?netfilter/nf_conntrack_timestamp": "1",
     # A refusal takes the way that the refused packet's mark says.
     "ipv4/fwmark_reflect": "1",
     "ipv4/ip_forward": "1",
@@ -40,13 +39,15 @@ _OPENED = {
 # flow's is never taken for one, wherever its sequence numbers are: who resets unknown flows would cut it. Elsewhere as the kernel has it.
 _STRICT = {"?netfilter/nf_conntrack_tcp_loose": "0", "?netfilter/nf_conntrack_tcp_be_liberal": "1"}
 _LOOSE = {"?netfilter/nf_conntrack_tcp_loose": "1", "?netfilter/nf_conntrack_tcp_be_liberal": "0"}
+# When a flow began is asked by nobody but who watches flows. Two looks at the clock for each flow were half a hundredth of a short connection.
+_WATCHED, _UNWATCHED = ({"?netfilter/nf_conntrack_timestamp": value} for value in ("1", "0"))
 
 
 class Change(msgspec.Struct, frozen=True):
     """One transaction. `commands`: libnftables-json(5). `whole`: it makes the whole table, so the network may forward
     from now on. `released`: addresses that lead elsewhere or nowhere afterwards. `strict`: whether unknown flows are
-    refused from now on; `idle`: how long silent flows are remembered (nft_idle); None: as before. `ended`: the last balancer
-    has gone, and with it all its flows."""
+    refused from now on; `idle`: how long silent flows are remembered (nft_idle); `watched`: whether the kernel notes when a flow begins and
+    ends; None: as before. `ended`: the last balancer has gone, and with it all its flows."""
 
     network: str
     commands: list[Json]
@@ -54,6 +55,7 @@ class Change(msgspec.Struct, frozen=True):
     released: list[str] = []
     strict: bool | None = None
     idle: list[nft_idle.Limit] | None = None
+    watched: bool | None = None
     ended: bool = False
 
 
@@ -96,6 +98,8 @@ class Applier:
                     self._nftables.run(change.commands)
                 if change.strict is not None:
                     namespaces.write_sysctls(_STRICT if change.strict else _LOOSE)
+                if change.watched is not None:
+                    namespaces.write_sysctls(_WATCHED if change.watched else _UNWATCHED)
                 if change.released:
                     end_flows(change.released)
                 if change.ended:
