@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from gureum.drivers.networks import namespaces, netlink
 from gureum.drivers.networks.netns import NetnsNetworks, clean
-from gureum.drivers.networks.network_names import UPLINK, network_link
+from gureum.drivers.networks.network_names import UPLINK, interface_link, network_link
 from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports import PortError
 from gureum.ports.firewalls import Rule
@@ -163,6 +164,21 @@ async def test_spoofed_source_is_dropped_unless_the_check_is_off(one: Cloud) -> 
         await one.machine("bad", "blue", "10.0.0.10", "open", source_check=False)
         raw.sendto(udp_packet("10.0.0.99", "10.0.0.11", b"spoofed"), ("10.0.0.11", 0))
         assert server.recv(100) == b"spoofed"
+
+
+@on_a_cloud
+async def test_links_that_an_older_version_made_have_no_number_and_are_known_by_name(one: Cloud) -> None:
+    await one.network("blue")
+    await one.group("blue", "open", OUT_ALL, Rule("in", "all", cidr=ANYWHERE))
+    await one.machine("bad", "blue", "10.0.0.10", "open")
+    await one.machine("victim", "blue", "10.0.0.11", "open")
+    for name in ("bad", "victim"):
+        command = ("ip", "link", "set", interface_link(name), "group", "0")
+        subprocess.run(("nsenter", f"--net={one.names.network('blue')}", *command), check=True)
+    with udp_server(one, "victim") as server, raw_sender(one, "bad") as raw:
+        raw.sendto(udp_packet("10.0.0.99", "10.0.0.11", b"spoofed"), ("10.0.0.11", 0))
+        raw.sendto(udp_packet("10.0.0.10", "10.0.0.11", b"honest"), ("10.0.0.11", 0))
+        assert server.recv(100) == b"honest"
 
 
 @on_a_cloud

@@ -133,9 +133,16 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 def add_veth(
-    name: str, mac: str, peer_name: str, peer_mac: str, peer_namespace: int, mtu: int, peer_up: bool = False
+    name: str,
+    mac: str,
+    peer_name: str,
+    peer_mac: str,
+    peer_namespace: int,
+    mtu: int,
+    peer_up: bool = False,
+    group: int = 0,
 ) -> Message:
-    """A pair whose second end is born in `peer_namespace` (a descriptor)."""
+    """A pair whose second end is born in `peer_namespace` (a descriptor). `group`: a number that the first end has for rules to know it by."""
     # One queue: a queue per CPU is the kernel's default and costs memory and time for each interface.
     common = _attr(4, _u32.pack(mtu)) + _attr(31, _u32.pack(1)) + _attr(32, _u32.pack(1))
     peer = (
@@ -146,7 +153,8 @@ def add_veth(
         + common
     )
     info = _attr(1, _text("veth")) + _attr(2, _attr(1, peer))
-    body = _ifinfo.pack(0, 0, 0, 0, 0) + _attr(3, _text(name)) + _attr(1, _mac(mac)) + common + _attr(18, info)
+    known_by = _attr(3, _text(name)) + _attr(1, _mac(mac)) + _attr(27, _u32.pack(group))
+    body = _ifinfo.pack(0, 0, 0, 0, 0) + known_by + common + _attr(18, info)
     return Message(_NEWLINK, _NLM_CREATE | _NLM_EXCL, body)
 
 

@@ -58,6 +58,12 @@ def interface_link(interface: str) -> str:
     return f"e{_hash(interface):014x}"
 
 
+def interface_number(interface: str) -> int:
+    """The number (group) of the router's end of an interface: rules find it faster than a name. Above 0, which all other links have. Two
+    interfaces of a network may have the same one: those are known by their names alone."""
+    return 1 + _hash(interface) % 0x7FFF_FFFF
+
+
 def network_link(network: str) -> str:
     """The edge's end of a network's uplink."""
     return f"n{_hash(network):014x}"

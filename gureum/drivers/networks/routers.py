@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from gureum.drivers.networks import namespaces, netlink
 from gureum.drivers.networks.netlink import Message, Netlink, Route, Rule
-from gureum.drivers.networks.network_names import UPLINK, interface_link, network_link, peer_link
+from gureum.drivers.networks.network_names import UPLINK, interface_link, interface_number, network_link, peer_link
 from gureum.drivers.networks.routes import (
     EDGE_ADDRESS,
     NETWORK_ADDRESS,
@@ -315,7 +315,9 @@ class Router:
     def _make_link(self, kernel: Netlink, spec: InterfaceSpec, sandbox: Path) -> netlink.Link:
         name = interface_link(spec.name)
         with sandbox.open() as inside:
-            kernel.send([netlink.add_veth(name, ROUTER_MAC, spec.device, spec.mac, inside.fileno(), spec.mtu)])
+            number = interface_number(spec.name)
+            pair = netlink.add_veth(name, ROUTER_MAC, spec.device, spec.mac, inside.fileno(), spec.mtu, group=number)
+            kernel.send([pair])
         link = kernel.link(name)
         assert link is not None, "made just now"
         kernel.send([netlink.answer_arp_at_once(link.index), netlink.set_up(link.index)])

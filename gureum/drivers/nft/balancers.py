@@ -245,11 +245,12 @@ def add_balancers(rules: RuleSet, found: list[Listener], chains: dict[str, Chain
     by_node: dict[str, list[Listener]] = {}
     for one in found:
         by_node.setdefault(one.balancer.interface, []).append(one)
-        _add_listener(one, chains, leads)
         node, hidden = one.balancer.interface, not one.port.preserve_client
-        maps["in"].entries[one.number] = _to(f"in-{node}")
+        link = interface_link(node)
+        let_in = maps["in"].entries[one.number] = sets["ingress"].entries[link]
+        _add_listener(one, chains, let_in if leads else None)
         maps["pick"].entries[one.number] = _to(f"pick-{one.name}")
-        maps["out"].entries[one.judged] = _to(f"out-{node}" if shares(one.port) else "refuse")
+        maps["out"].entries[one.judged] = sets["egress"].entries[link] if shares(one.port) else _to("refuse")
         if hidden:
             maps["in"].entries[one.judged] = ACCEPT  # judged by `shown`, when its address is the balancer's
             sets["balanced-hidden"].entries[one.judged] = None
@@ -378,18 +379,19 @@ def _node_lines(its: list[Listener]) -> Iterator[Line]:
             yield ({"vmap": {"key": payload(protocol, "dport"), "data": {"set": ports}}},)
 
 
-def _add_listener(one: Listener, chains: dict[str, Chain], leads: bool) -> None:
+def _add_listener(one: Listener, chains: dict[str, Chain], let_in: Json | None) -> None:
+    """`let_in`: where the balancer's ingress rules are, for what comes by the uplink; None: there is none."""
     chains[f"judge-{one.name}"] = Chain(
         (
             (_set_mark(one.number),),
-            *(((_FROM_UPLINK, _to(f"in-{one.balancer.interface}")),) if leads else ()),
+            *(((_FROM_UPLINK, let_in),) if let_in is not None else ()),
             (by_verdict("iifname", "egress"),),
             (DENY,),
         )
     )
     targets = shares(one.port)
     picked = _pick(one.port, targets) if targets else (_dnat(one.balancer.address),)
-    chains[f"pick-{one.name}"] = Chain((*_marked(one, leads), *picked))
+    chains[f"pick-{one.name}"] = Chain((*_marked(one, let_in is not None), *picked))
     for target, _ in targets:
         its_protocol = match(meta("l4proto"), 6 if one.port.protocol == "tcp" else 17)
         line = (its_protocol, *_dnat(target.address, target.port))

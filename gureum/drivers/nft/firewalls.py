@@ -14,7 +14,7 @@ from typing import Literal
 
 from gureum.drivers.networks.network_names import checked_home, checked_name
 from gureum.drivers.nft.balancers import Listener, counter_name, listeners
-from gureum.drivers.nft.table import Table, difference, refuses_strays, released, table
+from gureum.drivers.nft.table import Table, difference, outgrown, refuses_strays, released, roomy, table
 from gureum.drivers.nft.worker import Change, Counted, Ending
 from gureum.drivers.workers.worker_process import Worker, WorkerDiedError
 from gureum.ports.firewalls import BalancedCounts, Entrance, RuleSet
@@ -137,18 +137,19 @@ def _counts(interface: str, protocol: Literal["tcp", "udp"], found: list[Listene
 
 def _planned(old: Table | None, before: RuleSet | None, rules: RuleSet, watched: bool) -> tuple[Table, Change]:
     # Once a network has had balancers, what is left of their flows is reset, and does not hang without a way back.
-    new = table(rules, watched, balancing=old is not None and refuses_strays(old))
+    new = roomy(old, table(rules, watched, balancing=old is not None and refuses_strays(old)))
     commands = difference(old, new)
     if old is None:
         return new, Change(
             rules.network, commands, True, strict=refuses_strays(new), idle=sorted(new.idle), watched=new.watched
         )
+    whole = outgrown(old, new)
     strict = refuses_strays(new) if refuses_strays(new) != refuses_strays(old) else None
     idle = sorted(new.idle) if new.idle != old.idle else None
     noted = new.watched if new.watched != old.watched else None
     ended = before is not None and bool(before.balancers) and not rules.balancers
     freed = [*released(old, new), *(_left_by_nodes(before, rules) if before is not None else ())]
-    return new, Change(rules.network, commands, False, freed, strict, idle, noted, ended)
+    return new, Change(rules.network, commands, whole, freed, strict, idle, noted, ended)
 
 
 def _left_by_nodes(before: RuleSet, rules: RuleSet) -> list[str]:

@@ -1,13 +1,15 @@
 """The nftables table of one network, as pure values: from a rule set to chains and sets, and from two tables to the
 commands that turn one into the other.
 
-    raw prerouting   an interface sends only from its own addresses (unless it forwards), a peered network only from its own to this one's
+    raw prerouting   an interface sends only from its own addresses (unless it forwards), a peered network only from its own to this one's. Each
+                     packet comes here; interfaces are found by their links' numbers, others, and links that an older version made, by name
     nat prerouting   from the uplink: public address -> private address
     forward          where there are ACLs, every packet passes them (nft_acls)
                      known flows pass; else  source's egress  ->  goto ingress  ->  destination's ingress -> accept
-                       from an interface   its chain `out-NAME`: its groups' egress rules, each ends in `goto ingress`
+                       from an interface   its chain `out-NAME`: its groups' egress rules, each ends in `goto ingress`; `ingress` at once, where
+                                           one of them lets all pass
                        from the uplink     `ingress` at once (what came through the translation)
-                       to an interface     its chain `in-NAME`: its groups' ingress rules, each ends in `accept`
+                       to an interface     its chain `in-NAME`: its groups' ingress rules, each ends in `accept`; that at once, as above
                        to the uplink       accept, when the sender has a public address and its subnet leads there, or all leave
                                            from the router's address (`exit`)
                      what falls out at the end is counted and dropped (chain `denied`, or `denied-out` where the sender's rules refuse);
@@ -29,12 +31,19 @@ name: libnftables 1.0.6 aborts when somebody lists those.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from gureum.drivers.networks.network_names import DENIED_LOG_GROUP, NFT_TABLE, UPLINK, interface_link, peer_link
+from gureum.drivers.networks.network_names import (
+    DENIED_LOG_GROUP,
+    NFT_TABLE,
+    UPLINK,
+    interface_link,
+    interface_number,
+    peer_link,
+)
 from gureum.drivers.nft import acls as nft_acls
 from gureum.drivers.nft import appliances as nft_appliances
 from gureum.drivers.nft import balancers as nft_balancers
@@ -48,7 +57,6 @@ from gureum.drivers.nft.expressions import (
     Json,
     Line,
     by_verdict,
-    goto,
     hook,
     jump,
     lookup,
@@ -57,6 +65,7 @@ from gureum.drivers.nft.expressions import (
     payload,
     prefix,
     service,
+    with_room,
 )
 from gureum.drivers.nft.idle import Limit
 from gureum.ports.firewalls import Group, PeerLink, Port, Rule, RuleSet
@@ -64,6 +73,8 @@ from gureum.ports.firewalls import Group, PeerLink, Port, Rule, RuleSet
 METADATA_ADDRESS, API_ADDRESS = "169.254.169.254", "169.254.169.249"
 RESOLVER_ADDRESS = "169.254.169.253"
 _FAMILIES = ("inet", "arp")
+_WITH_ROOM = frozenset({"mark", "devgroup"})
+"""What is looked up for each packet, by numbers."""
 _ADDRESSED, _ARP = ({"family": family, "table": NFT_TABLE} for family in _FAMILIES)
 
 
@@ -104,6 +115,7 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     vouching = nft_balancers.vouching(balanced, rules.ports)
     sets = {
         "sources": Elements("ifname", "verdict", {"lo": ACCEPT, UPLINK: ACCEPT}),
+        "sources-by-number": Elements("devgroup", "verdict", {}),
         "egress": Elements("ifname", "verdict", {}),
         "ingress": Elements("ifname", "verdict", {}),
         "private": Elements("ipv4_addr", "", dict.fromkeys(mapped)),
@@ -115,9 +127,10 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
         chains[f"group-in-{group.name}"] = Chain(_group_lines(group, "in", vouching.keys()))
     for name, members in _members(rules).items():
         sets[f"group-{name}"] = Elements("ipv4_addr", "", dict.fromkeys(members))
-    known = frozenset(group.name for group in rules.groups)
+    groups = {group.name: group for group in rules.groups}
     for port in rules.ports:
-        _add_port(port, known, chains, sets)
+        _add_port(port, groups, chains, sets)
+    sets["sources-by-number"].entries.update(_by_number(rules.ports, sets["sources"]))
     for peer in rules.peers:
         _add_peer(rules, peer, chains, sets)
     nft_acls.add_acls(rules, balanced, chains, sets)
@@ -126,20 +139,25 @@ def table(rules: RuleSet, watched: bool = False, balancing: bool = False) -> Tab
     nft_nodes.add_nodes(rules.ports, balanced, chains, sets, watched=watched, strays=balancing)
     askers = frozenset(address for port in rules.ports for address in port.addresses)
     counters = frozenset(nft_balancers.counter_names(balanced))
+    sets = {name: with_room(one) if one.key in _WITH_ROOM else one for name, one in sets.items()}
     return Table(chains, sets, askers, nft_balancers.limits(balanced), counters, watched)
 
 
-def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+def _add_port(port: Port, groups: Mapping[str, Group], chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
+    """Where the groups let all pass, which is usual outwards, nothing of them is asked: a flow's first packet goes through half the chains."""
     link = interface_link(port.interface)
-    groups = [group for group in port.groups if group in known]
+    its = [groups[group] for group in port.groups if group in groups]
     out, into, source = f"out-{port.interface}", f"in-{port.interface}", f"from-{port.interface}"
-    if port.open:
-        chains[out], chains[into] = Chain((goto("ingress"),)), Chain(((ACCEPT,),))
+    if port.open or _lets_all(its, "out"):
+        sets["egress"].entries[link] = {"goto": {"target": "ingress"}}
     else:
-        chains[out] = Chain((*(jump(f"group-out-{group}") for group in groups), (DENY_SENDER,)))
-        chains[into] = Chain((*(jump(f"group-in-{group}") for group in groups), (DENY,)))
-    sets["egress"].entries[link] = {"goto": {"target": out}}
-    sets["ingress"].entries[link] = {"goto": {"target": into}}
+        chains[out] = Chain((*(jump(f"group-out-{group.name}") for group in its), (DENY_SENDER,)))
+        sets["egress"].entries[link] = {"goto": {"target": out}}
+    if port.open or _lets_all(its, "in"):
+        sets["ingress"].entries[link] = ACCEPT
+    else:
+        chains[into] = Chain((*(jump(f"group-in-{group.name}") for group in its), (DENY,)))
+        sets["ingress"].entries[link] = {"goto": {"target": into}}
     if port.forward and port.speaks_for_clients:
         chains[source] = nft_balancers.speech(port)
         sets["sources"].entries[link] = {"goto": {"target": source}}
@@ -149,6 +167,20 @@ def _add_port(port: Port, known: frozenset[str], chains: dict[str, Chain], sets:
         own = match(payload("ip", "saddr"), {"set": list(port.addresses)})
         chains[source] = Chain(((own, ACCEPT), ({"counter": None}, {"drop": None})))
         sets["sources"].entries[link] = {"goto": {"target": source}}
+
+
+def _lets_all(groups: Iterable[Group], direction: str) -> bool:
+    rules = (rule for group in groups for rule in group.rules if rule.direction == direction)
+    return any(rule.protocol == "all" and not rule.group and rule.cidr == "0.0.0.0/0" for rule in rules)
+
+
+def _by_number(ports: Iterable[Port], sources: Elements) -> dict[int, Json]:
+    """What `sources` says of interfaces, by number: each packet is asked where it comes from. Numbers that two have are left to the names."""
+    found: dict[int, list[Json]] = {}
+    for port in ports:
+        verdict = sources.entries[interface_link(port.interface)]
+        found.setdefault(interface_number(port.interface), []).append(verdict)
+    return {number: verdicts[0] for number, verdicts in found.items() if len(verdicts) == 1}
 
 
 def _add_peer(rules: RuleSet, peer: PeerLink, chains: dict[str, Chain], sets: dict[str, Elements]) -> None:
@@ -189,7 +221,13 @@ def _frame(rules: RuleSet, acls: tuple[Line, ...], balancing: bool, *, hiding: b
     hide = (nft_balancers.HIDE,) if hiding else ()
     return {
         "raw-prerouting": Chain(
-            (*before_legs, *legs, (by_verdict("iifname", "sources"),)), hook("filter", "prerouting", -300, "drop")
+            (
+                *before_legs,
+                *legs,
+                (by_verdict("iifgroup", "sources-by-number"),),
+                (by_verdict("iifname", "sources"),),
+            ),
+            hook("filter", "prerouting", -300, "drop"),
         ),
         "nat-prerouting": Chain(
             (*first(nft_balancers.PICK), *at_edge(from_uplink, translate_in)), hook("nat", "prerouting", -100, "accept")
@@ -331,9 +369,9 @@ def _resolver(cidr: str) -> str:
 def difference(old: Table | None, new: Table) -> list[Json]:
     """What comes first is what others need: chains, then sets and their elements, then rules; what goes is deleted
     last, when nothing refers to it. Changed chains are flushed and filled: rules have no names by which one could be
-    replaced."""
+    replaced. A set that must be larger is made anew, with all that refers to it, which is the table."""
     commands: list[Json] = []
-    if old is None:
+    if old is None or outgrown(old, new):
         # Adding first makes the deletion succeed where there is no such table yet.
         commands += [_table(verb, family) for family in _FAMILIES for verb in ("add", "delete", "add")]
         commands += _arp_frame()
@@ -368,6 +406,20 @@ def _arp_frame() -> list[Json]:
     ]
 
 
+def outgrown(old: Table, new: Table) -> bool:
+    """Whether some set has more in it than the kernel was told to make room for."""
+    return any(one.room != old.sets[name].room for name, one in new.sets.items() if name in old.sets)
+
+
+def roomy(old: Table | None, new: Table) -> Table:
+    """`new` with the room that `old` has, where that is more: what grows and shrinks is not made anew each time."""
+    if old is None:
+        return new
+    known = {name: one.room for name, one in old.sets.items() if one.room}
+    sets = {name: with_room(one, known[name]) if name in known else one for name, one in new.sets.items()}
+    return msgspec.structs.replace(new, sets=sets)
+
+
 def released(old: Table, new: Table) -> list[str]:
     """The public addresses that no longer lead where they led."""
     before, after = old.sets["to-private"].entries, new.sets["to-private"].entries
@@ -390,7 +442,9 @@ def _set_changes(old: Table, new: Table) -> list[Json]:
         kind = "map" if wanted.value else "set"
         before = old.sets[name].entries if name in old.sets else {}
         if name not in old.sets:
-            shape = {"name": name, "type": wanted.key} | ({"map": wanted.value} if wanted.value else {})
+            shape: Json = {"name": name, "type": wanted.key}
+            shape |= {"map": wanted.value} if wanted.value else {}
+            shape |= {"size": wanted.room} if wanted.room else {}
             commands.append({"add": {kind: _ADDRESSED | shape}})
         gone = [key for key, value in before.items() if wanted.entries.get(key, _MISSING) != value]
         fresh = [key for key, value in wanted.entries.items() if before.get(key, _MISSING) != value]

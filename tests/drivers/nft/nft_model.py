@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from gureum.drivers.networks.network_names import UPLINK, interface_link
+from gureum.drivers.networks.network_names import UPLINK, interface_link, interface_number
 from gureum.drivers.nft.table import Table
 from gureum.drivers.simulated.packets import Packet
 
@@ -154,6 +154,7 @@ class Evaluation:
         self._meta: dict[str, Any] = {
             "mark": 0,
             "iifname": interface_link(packet.incoming) if packet.incoming else UPLINK,
+            "iifgroup": interface_number(packet.incoming) if packet.incoming else 0,
             "oifname": interface_link(packet.outgoing) if packet.outgoing else UPLINK,
             "l4proto": number,
         }

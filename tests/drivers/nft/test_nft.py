@@ -176,6 +176,34 @@ def test_one_interface_more_costs_the_same_among_two_hundred() -> None:
     assert len(msgspec.json.encode(many)) < len(msgspec.json.encode(few)) + 100
 
 
+def test_more_interfaces_than_there_is_room_for_make_the_table_anew_and_no_rule_is_lost() -> None:
+    kernel = Kernel().run(plan(None, crowd(64)))
+    grown = plan(crowd(64), crowd(65))
+    assert [next(iter(command)) for command in grown[:3]] == ["add", "delete", "add"]
+    assert kernel.run(grown).content() == Kernel().run(plan(None, crowd(65))).content()
+
+
+def test_who_becomes_fewer_keeps_the_room(firewalls: tuple[nft.NftFirewalls, Recorder]) -> None:
+    driver, recorder = firewalls
+
+    async def main() -> None:
+        for size in (65, 1, 65):
+            await driver.apply(crowd(size))
+
+    asyncio.run(main())
+    assert recorder.whole == [True, False, False]
+    assert recorder.kernel.content() == Kernel().run(plan(None, crowd(65))).content()
+
+
+def test_interfaces_whose_links_have_the_same_number_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("gureum.drivers.nft.table", "tests.drivers.nft.nft_model"):
+        monkeypatch.setattr(f"{module}.interface_number", lambda interface: 7 if interface != "eni-2" else 8)
+    rendered = table(crowd(3))
+    assert list(rendered.sets["sources-by-number"].entries) == [8]
+    for packet in packets(crowd(3)):
+        assert rendered_passes(rendered, packet) == passes(crowd(3), packet), packet
+
+
 def test_changed_group_touches_its_chain_only() -> None:
     before = crowd(200)
     closed = Group("sg-1", (*OPEN.rules, Rule("in", "tcp", (80, 80), cidr="0.0.0.0/0")))
@@ -221,12 +249,14 @@ class Recorder:
     def __init__(self) -> None:
         self.kernel = Kernel()
         self.calls = 0
+        self.whole: list[bool] = []
         self.die_after: int | None = None
 
     async def call(self, verb: str, change: Any, answer: type[None]) -> None:
         self.calls += 1
         await asyncio.sleep(0)
         dies = self.die_after == self.calls
+        self.whole.append(change.whole)
         self.kernel.run(change.commands)
         if dies:
             raise WorkerDiedError("died")
