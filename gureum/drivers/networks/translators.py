@@ -66,6 +66,7 @@ def sysctls(idle_s: int) -> dict[str, str]:
         # For flow logs.
         "?netfilter/nf_conntrack_acct": "1",
         "?netfilter/nf_conntrack_timestamp": "1",
+        "ipv4/ip_early_demux": "0",  # it has no sockets
         "ipv4/ip_forward": "1",
     }
 

@@ -31,6 +31,9 @@ _OPENED = {
     # Seconds; the kernel's 120 fill the table when connections are many and short.
     "?netfilter/nf_conntrack_tcp_timeout_time_wait": "20",
     "?netfilter/nf_conntrack_acct": "1",
+    # Nearly all packets are somebody else's: to look for a socket of the router's own first costs more than it saves (Documentation/networking/
+    # ip-sysctl: "may add an additional cost for pure routing workloads").
+    "ipv4/ip_early_demux": "0",
     # A refusal takes the way that the refused packet's mark says.
     "ipv4/fwmark_reflect": "1",
     "ipv4/ip_forward": "1",
