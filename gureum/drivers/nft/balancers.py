@@ -10,7 +10,8 @@ Only the first packet of a flow comes here; the kernel's connection tracking kee
                        the targets by hash; `dnat-…`: address and port in one translation
     filter prerouting  `balance-back`, only where packets may come by the uplink, from nodes that speak for their clients or to peered
     (-150)             networks: of known flows, the marks by which they are routed
-    forward            known flows are counted; without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
+    forward            known flows are counted (`known-…`);
+                       without targets `refuse`; else the balancer's egress rules, then the target's ingress rules, which see
                        the client's address. A rule of the target that names a group of the balancer lets in what is marked
                        as judged for that balancer, and nothing else
     nat postrouting    where the client's address is not preserved: `hide-…`, the balancer's instead; also where it is, on the way to a
@@ -105,6 +106,8 @@ BLOCKED: dict[str, Line] = {
 }
 # The router's own resets of what belongs to no flow: connection tracking knows them as little.
 _IS_RESET = match({"&": [payload("tcp", "flags"), "rst"]}, "rst")
+# The same where it is known to be TCP: the flags stand in the 14th byte of its header (RFC 9293). Named, they would be asked for the protocol first.
+_IS_RESET_OF_TCP = match({"&": [{"payload": {"base": "th", "offset": 13 * 8, "len": 8}}, 4]}, 4)
 OWN_RESETS: Line = (_IS_RESET, ACCEPT)
 STRAY: Json = {"goto": {"target": "balance-stray"}}
 KNOWN: Json = {"goto": {"target": "balance-known"}}
@@ -166,7 +169,8 @@ def limits(found: list[Listener]) -> frozenset[Limit]:
     return frozenset((one.number, one.port.protocol, one.port.idle_s) for one in found if one.port.idle_s)
 
 
-# What is counted per node and protocol, and which of a listener's marks the packet or the flow then has.
+# What is counted per node and protocol, and which of a listener's marks the packet or the flow then has. "packets": of known flows; the first one of
+# a flow is in "new".
 _COUNTED: dict[str, Callable[[Listener], tuple[int, ...]]] = {
     "packets": lambda one: (one.number, one.number | UPLINK_MARK),
     "client-reset": lambda one: (one.number, one.number | UPLINK_MARK),
@@ -232,7 +236,7 @@ def add_balancers(rules: RuleSet, found: list[Listener], chains: dict[str, Chain
         mark = node_mark(port.interface)
         chains[f"speak-{port.interface}"] = Chain(((foreign, _set(FLOW_MARK, mark), _set_mark(mark | JUDGED_MARK)),))
         sets["balanced-nodes"].entries[interface_link(port.interface)] = _to(f"speak-{port.interface}")
-    maps = {name: Elements("mark", "verdict", {}) for name in ("in", "pick", "out", "hide")}
+    maps = {name: Elements("mark", "verdict", {}) for name in ("in", "pick", "out", "hide", "known")}
     sets.update({f"balanced-{name}": entries for name, entries in maps.items()})
     addresses = {name: Elements("ipv4_addr", "verdict", {}) for name in ("private", "public")}
     sets.update({f"balanced-{name}": entries for name, entries in addresses.items()})
@@ -256,6 +260,8 @@ def add_balancers(rules: RuleSet, found: list[Listener], chains: dict[str, Chain
             sets["balanced-hidden"].entries[one.judged] = None
             maps["hide"].entries[one.judged] = _to(f"hide-{node}")
             chains[f"hide-{node}"] = Chain((({"snat": {"family": "ip", "addr": one.balancer.address}},),))
+        known = dict.fromkeys((one.number, one.number | UPLINK_MARK), _to(_add_known(one, chains)))
+        maps["known"].entries.update(known)
     for node, its in by_node.items():
         chains[f"balance-{node}"] = Chain(tuple(_node_lines(its)))
         addresses["private"].entries[its[0].balancer.address] = _to(f"balance-{node}")
@@ -340,14 +346,7 @@ def _frame(*, leads: bool, speaking: bool, hiding: bool, peered: bool) -> dict[s
                 ),
                 hook("nat", "prerouting", -103, "accept"),
             ),
-            "balance-known": Chain(
-                (
-                    (match(FLOW_MARK, 0), ACCEPT),
-                    (_count(FLOW_MARK, "packets"),),
-                    (_IS_RESET, {"jump": {"target": "balance-reset"}}),
-                    (ACCEPT,),
-                )
-            ),
+            "balance-known": Chain((({"vmap": {"key": FLOW_MARK, "data": "@balanced-known"}},), (ACCEPT,))),
             "balance-again": Chain(
                 (
                     (_set_mark({"&": [FLOW_MARK, ALL_BITS & ~UPLINK_MARK]}),),
@@ -398,12 +397,21 @@ def _add_listener(one: Listener, chains: dict[str, Chain], let_in: Json | None) 
         chains[_dnat_chain(one.port.protocol, target)] = Chain((line,))
 
 
+def _add_known(one: Listener, chains: dict[str, Chain]) -> str:
+    """The name of the chain where the node's known flows of the protocol are counted: what each of their packets passes."""
+    protocol, node = one.port.protocol, one.balancer.interface
+    counted: Line = ({"counter": counter_name("packets", protocol, node)},)
+    reset: Line = (_IS_RESET_OF_TCP, {"jump": {"target": "balance-reset"}})
+    name = f"known-{protocol}-{node}"
+    chains[name] = Chain((counted, *((reset,) if protocol == "tcp" else ()), (ACCEPT,)))
+    return name
+
+
 def _marked(one: Listener, leads: bool) -> tuple[Line, ...]:
-    """What the first packet of a flow gets when it has been let come, and the flow; the packet is counted."""
-    counted: Json = {"counter": counter_name("packets", one.port.protocol, one.balancer.interface)}
+    """What the first packet of a flow gets when it has been let come, and the flow."""
     from_edge: Line = (_FROM_UPLINK, _set(FLOW_MARK, one.number | UPLINK_MARK))
     ours = (*((_FROM_INSIDE,) if leads else ()), _set(FLOW_MARK, one.number))
-    return (*((from_edge,) if leads else ()), ours, (counted, _set_mark(one.judged)))
+    return (*((from_edge,) if leads else ()), ours, (_set_mark(one.judged),))
 
 
 def shares(port: BalancedPort) -> list[tuple[BalancedTarget, int]]:

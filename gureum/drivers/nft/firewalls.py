@@ -118,11 +118,12 @@ def _counts(interface: str, protocol: Literal["tcp", "udp"], found: list[Listene
         return counted.counters.get(counter_name(count, protocol, interface), (0, 0))
 
     its = [one for one in found if (one.balancer.interface, one.port.protocol) == (interface, protocol)]
-    packets, size = of("packets")
+    first = [of("new"), of("new-open")]
+    packets, size = (sum(column) for column in zip(of("packets"), *first, strict=True))
     return BalancedCounts(
         interface=interface,
         protocol=protocol,
-        flows=of("new")[0] + of("new-open")[0],
+        flows=sum(packets for packets, _ in first),
         packets=packets,
         bytes=size,
         client_resets=of("client-reset")[0],

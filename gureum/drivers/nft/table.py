@@ -305,9 +305,13 @@ def _denied_between(way: str, watched: bool) -> Chain:
 
 
 def _by_state(known: Json, invalid: Json) -> tuple[Line, ...]:
-    """Not one look-up for both: nearly every packet is of a known flow, and compared faster than looked up."""
+    """Not one look-up for all: nearly every packet is of a known flow, and compared faster than looked up."""
     state: Json = {"ct": {"key": "state"}}
-    return (match(state, ["established", "related"], "in"), known), (match(state, "invalid", "in"), invalid)
+    return (
+        (match(state, "established"), known),
+        (match(state, "related", "in"), ACCEPT),
+        (match(state, "invalid", "in"), invalid),
+    )
 
 
 def _group_lines(group: Group, direction: str, vouching: Collection[str] = ()) -> tuple[Line, ...]:

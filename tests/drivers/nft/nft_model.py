@@ -267,6 +267,8 @@ class Evaluation:
             return one & other if kind == "&" else one | other
         if kind == "jhash":
             return self.hash % body["mod"]
+        if kind == "payload" and "base" in body:  # TCP's flags, of which no packet here has any
+            return 0
         if kind == "payload":
             return self._payload.get((body["protocol"], body["field"]))
         if "dir" in body:
@@ -279,6 +281,8 @@ class Evaluation:
             return False
         if body["op"] == "in":
             return any(one in value for one in (right if isinstance(right, list) else [right]))
+        if isinstance(value, list):  # states, of which a packet has one
+            return bool(value == [right])
         if body["op"] == "!=":
             if isinstance(right, str) and right.startswith("@"):
                 return value not in self._table.sets[right[1:]].entries
