@@ -600,12 +600,13 @@ def test_a_master_gets_a_core_soon_and_its_workers_no_sooner_than_others(host: P
     """Before and after a reload, in which the master starts itself anew, and after it was adopted."""
 
     def nice() -> tuple[int, set[int]]:
-        threads = {
-            os.getpriority(os.PRIO_PROCESS, int(path.name))
-            for pid in folder(host).members()
-            if pid != master(host)
-            for path in Path(f"/proc/{pid}/task").iterdir()
-        }
+        """An old worker may end while it is looked at."""
+        threads = set()
+        for pid in folder(host).members():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if pid != master(host):
+                    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+                    threads |= {os.getpriority(os.PRIO_PROCESS, int(path.name)) for path in tasks}
         return os.getpriority(os.PRIO_PROCESS, master(host)), threads
 
     def wish(header: str) -> ProxySpec:
