@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gureum.drivers.networks import namespaces, netlink
@@ -18,7 +19,7 @@ from gureum.drivers.networks.netns import NetnsNetworks, clean
 from gureum.drivers.networks.network_names import UPLINK, interface_link, network_link
 from gureum.drivers.nft.firewalls import NftFirewalls
 from gureum.ports import PortError
-from gureum.ports.firewalls import Rule
+from gureum.ports.firewalls import Port, Rule
 from gureum.ports.networks import EdgeSpec, Route, SandboxSpec
 from tests.machine.cloud_network import ANYWHERE, OUT_ALL, TO_EDGE, Cloud, copy_with, on_a_cloud, remains, say
 
@@ -150,17 +151,25 @@ async def test_open_flow_lives_on_when_its_rule_goes(one: Cloud) -> None:
         near.close(), far.close()
 
 
-@on_a_cloud
-async def test_spoofed_source_is_dropped_unless_the_check_is_off(one: Cloud) -> None:
+async def bad_and_victim(one: Cloud) -> None:
     await one.network("blue")
     await one.group("blue", "open", OUT_ALL, Rule("in", "all", cidr=ANYWHERE))
     await one.machine("bad", "blue", "10.0.0.10", "open")
     await one.machine("victim", "blue", "10.0.0.11", "open")
+
+
+def heard_first(server: socket.socket, raw: socket.socket) -> bytes:
+    """What the victim hears first of a spoofed packet and an honest one, which is sent later."""
+    raw.sendto(udp_packet("10.0.0.99", "10.0.0.11", b"spoofed"), ("10.0.0.11", 0))
+    raw.sendto(udp_packet("10.0.0.10", "10.0.0.11", b"honest"), ("10.0.0.11", 0))
+    return server.recv(100)
+
+
+@on_a_cloud
+async def test_spoofed_source_is_dropped_unless_the_check_is_off(one: Cloud) -> None:
+    await bad_and_victim(one)
     with udp_server(one, "victim") as server, raw_sender(one, "bad") as raw:
-        raw.sendto(udp_packet("10.0.0.99", "10.0.0.11", b"spoofed"), ("10.0.0.11", 0))
-        raw.sendto(udp_packet("10.0.0.10", "10.0.0.11", b"honest"), ("10.0.0.11", 0))
-        # The honest one was sent later: had the spoofed one passed, it would be first.
-        assert server.recv(100) == b"honest"
+        assert heard_first(server, raw) == b"honest"
         await one.machine("bad", "blue", "10.0.0.10", "open", source_check=False)
         raw.sendto(udp_packet("10.0.0.99", "10.0.0.11", b"spoofed"), ("10.0.0.11", 0))
         assert server.recv(100) == b"spoofed"
@@ -168,17 +177,40 @@ async def test_spoofed_source_is_dropped_unless_the_check_is_off(one: Cloud) -> 
 
 @on_a_cloud
 async def test_links_that_an_older_version_made_have_no_number_and_are_known_by_name(one: Cloud) -> None:
-    await one.network("blue")
-    await one.group("blue", "open", OUT_ALL, Rule("in", "all", cidr=ANYWHERE))
-    await one.machine("bad", "blue", "10.0.0.10", "open")
-    await one.machine("victim", "blue", "10.0.0.11", "open")
+    await bad_and_victim(one)
     for name in ("bad", "victim"):
         command = ("ip", "link", "set", interface_link(name), "group", "0")
         subprocess.run(("nsenter", f"--net={one.names.network('blue')}", *command), check=True)
     with udp_server(one, "victim") as server, raw_sender(one, "bad") as raw:
-        raw.sendto(udp_packet("10.0.0.99", "10.0.0.11", b"spoofed"), ("10.0.0.11", 0))
-        raw.sendto(udp_packet("10.0.0.10", "10.0.0.11", b"honest"), ("10.0.0.11", 0))
-        assert server.recv(100) == b"honest"
+        assert heard_first(server, raw) == b"honest"
+
+
+@on_a_cloud
+async def test_a_network_that_outgrows_its_sets_keeps_its_flows_and_its_rules(one: Cloud) -> None:
+    await one.network("blue")
+    await one.group("blue", "web", OUT_ALL, WEB)
+    await one.machine("a", "blue", "10.0.0.10", "web")
+    await one.machine("b", "blue", "10.0.0.11", "web")
+    few = one.rules("blue")
+    more = tuple(Port(f"further-{n}", (f"10.0.1.{n + 10}",), ("web",)) for n in range(64))
+
+    def room() -> str:
+        command = ("nft", "list", "map", "inet", "gureum", "sources-by-number")
+        listed = subprocess.run(
+            ("nsenter", f"--net={one.names.network('blue')}", *command), check=True, capture_output=True, text=True
+        )
+        return next(line.strip() for line in listed.stdout.splitlines() if line.strip().startswith("size"))
+
+    with one.listen("b", 80) as server:
+        near, far, _ = one.flow("a", server, "10.0.0.11")
+        assert room() == "size 64"
+        for rules in (msgspec.structs.replace(few, ports=(*few.ports, *more)), few):
+            await one.firewalls.apply(rules)
+            assert room() == "size 512"
+            assert say(near, far)
+            assert one.reach("a", "10.0.0.11", 80) == "open"
+            assert one.reach("a", "10.0.0.11", 81) == "silent"
+        near.close(), far.close()
 
 
 @on_a_cloud
