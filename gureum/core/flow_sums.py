@@ -4,7 +4,8 @@
     proxies' counters ─► Proxies.counters          ─► the same for connections that end in a program (TLS, the PROXY protocol; of layer 7
                                                    connections alone: what they carry is counted by request, core/request_sums.py)
 
-The kernel's begin anew when a network's rules are made anew (an agent's start); what was counted since the last look is then lost. Proxies
+The kernel's begin anew when a network's rules are made anew (an agent's start, or sets that have outgrown their room); what was counted since the
+last look is then lost. Proxies
 outlive the agent, and so does what was seen of their counters last: else the next agent would tell all of it once more.
 """
 
